@@ -192,6 +192,8 @@ CREATE TABLE calls (
     overran INTEGER NOT NULL DEFAULT 0 CHECK (overran IN (0, 1)),
     -- The machine that decided it, where that was another one: it counts there. Empty where that one has no name.
     adopted_from TEXT,
+    -- The number that was called, as figures know it.
+    called_id INTEGER,
     mac BLOB NOT NULL DEFAULT (zeroblob(32)) CHECK (length(mac) = 32)
 ) STRICT;
 
@@ -438,6 +440,34 @@ CREATE TABLE rollups (
     figures TEXT NOT NULL,
     UNIQUE (span_ms, starts_at)
 ) STRICT;
+
+-- The numbers that were called: of each a keyed hash, and the number with all but its last digits hidden.
+CREATE TABLE called_numbers (
+    id INTEGER PRIMARY KEY,
+    number_hash BLOB NOT NULL UNIQUE CHECK (length(number_hash) = 16),
+    masked TEXT NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT;
+
+-- How the calls of an hour (`all`), of one that have something in common (`hour`), and of a day (`day`) went: sums, times in milliseconds. By score there are the calls that an old one or none
+-- decided, by why; for how many a fresh one came, and how many it would have sent elsewhere.
+CREATE TABLE quality (
+    span TEXT NOT NULL CHECK (span IN ('all', 'hour', 'day')),
+    starts_at INTEGER NOT NULL,
+    dimension TEXT NOT NULL CHECK (dimension IN ('all', 'rule', 'dialer', 'tier', 'number', 'score')),
+    name TEXT NOT NULL,
+    calls INTEGER NOT NULL,
+    ended INTEGER NOT NULL,
+    answered INTEGER NOT NULL,
+    timed INTEGER NOT NULL,
+    answer_ms INTEGER NOT NULL,
+    talk_ms INTEGER NOT NULL,
+    abandoned INTEGER NOT NULL,
+    abandon_ms INTEGER NOT NULL,
+    fresh INTEGER NOT NULL,
+    elsewhere INTEGER NOT NULL,
+    PRIMARY KEY (span, starts_at, dimension, name)
+) STRICT, WITHOUT ROWID;
 
 -- Who is logged in to the dashboard. Of the secrets there are hashes only.
 CREATE TABLE sessions (

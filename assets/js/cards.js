@@ -1,17 +1,18 @@
 // Rules as sentences.
 
+import { query } from "./api.js";
 import { h } from "./dom.js";
 import { count } from "./format.js";
 import { chip } from "./ui.js";
 import * as words from "./words.js";
 
 /** `figures` are those of a day, where there are some. */
-export function ruleCards({ tiers, rules, default_order: others }, { figures = [], end, link = true } = {}) {
+export function ruleCards({ tiers, rules, default_order: others }, { figures = [], from, end, link = true } = {}) {
 	const calls = ({ name }) => {
 		const figure = figures.find(({ rule }) => rule === name);
 		return h(
 			"a",
-			{ class: "small", href: `/logs?rule=${encodeURIComponent(name)}` },
+			{ class: "small", href: `/logs${query({ rule: name, from })}` },
 			figure ? `${count(figure.calls)} calls in 24 h` : "Calls",
 			h("span.unseen", ` of ${name}`),
 		);

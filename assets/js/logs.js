@@ -30,7 +30,7 @@ const SPANS = { "15m": 900_000, "1h": 3_600_000, "24h": 86_400_000, "7d": 604_80
 /** Filters that are folded away unless they are set. */
 const RARE = "failure rule called slower_than failed_over held status".split(" ");
 const PARTS = {
-	calls: [..."q caller outcome disposition dialer tier incident caller_id".split(" "), ...RARE],
+	calls: [..."q caller outcome disposition dialer tier incident caller_id called_id".split(" "), ...RARE],
 	records: ["q", "kind", "severity"],
 };
 const EXPORT_MOST = 100_000;
@@ -480,7 +480,11 @@ export function logs(main, { query: asked, replace }) {
 		show(
 			filters,
 			field(view === "calls" ? "Number, last digits or call id" : "Number, call id", search),
-			view === "calls" && [only("incident", "Incident"), only("caller_id", "Caller")],
+			view === "calls" && [
+				only("incident", "Incident"),
+				only("caller_id", "Caller"),
+				only("called_id", "Called number"),
+			],
 			h(
 				"button.btn",
 				{

@@ -8,6 +8,7 @@ import { trace } from "./trace.js";
 import { caller } from "./caller.js";
 import { dialers } from "./dialers.js";
 import { rules } from "./rules.js";
+import { quality } from "./quality.js";
 import { alerts } from "./alerts.js";
 import { incident } from "./incident.js";
 import { settings } from "./settings.js";
@@ -19,6 +20,7 @@ export const PAGES = [
 	{ path: "/callers/{id}", open: caller },
 	{ path: "/dialers", name: "Dialers", icon: "dialers", key: "d", open: dialers },
 	{ path: "/rules", name: "Rules", icon: "fork", key: "u", open: rules },
+	{ path: "/quality", name: "Quality", icon: "chart", key: "q", open: quality },
 	{ path: "/alerts", name: "Alerts", icon: "alerts", key: "a", open: alerts },
 	{ path: "/alerts/{incident}", one: "Incident", open: incident },
 	{ path: "/settings", name: "Settings", icon: "settings", key: "s", open: settings },

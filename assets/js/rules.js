@@ -202,7 +202,7 @@ export function rules(main, { query }) {
 					const [{ data }, day, values] = await Promise.all([asked, get("/calls/metrics?window=24h"), settings]);
 					const number = values["routing.last_resort_number"];
 					const end = `Where no dialer takes the call in time: ${number ? `dial ${phone(number)}` : "say goodbye"}.`;
-					return ruleCards(data, { figures: day.data.rules, end });
+					return ruleCards(data, { figures: day.data.rules, from: day.data.from, end });
 				},
 				(drawn) => drawn,
 			),

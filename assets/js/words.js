@@ -139,6 +139,7 @@ const KINDS = {
 	exported: "Records exported",
 	clock_stepped: "Clock stepped",
 	draft_changed: "Draft of the rules changed",
+	score_refreshed: "Fresh score came",
 	draft_differs: "Draft would send it elsewhere",
 	list_changed: "List changed",
 	key_changed: "Key made or revoked",

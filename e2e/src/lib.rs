@@ -1,5 +1,6 @@
 //! A real browser and the real demo, for tests of the dashboard, its screenshots and its memory.
 
+pub mod calls;
 pub mod seed;
 
 use std::path::{Path, PathBuf};

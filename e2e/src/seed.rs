@@ -16,7 +16,7 @@ use tokio::process::{Child, Command};
 
 use crate::program;
 
-const DATABASE: &str = "log.db";
+pub(crate) const DATABASE: &str = "log.db";
 const BATCH: usize = 500;
 /// The account that the program takes calls of, and the token that they are signed with.
 pub const ACCOUNT: &str = "AC00000000000000000000000000000001";
@@ -29,6 +29,22 @@ pub async fn seeded(folder: &Path, records: usize) -> anyhow::Result<(Timestamp,
     let apart = SignedDuration::from_secs(7);
     let last = clock.now();
     let first = last - apart * i32::try_from(records)?;
+    let store = Store::open(&options(folder, clock)?)?;
+    let mut at = first;
+    for begin in (0..records).step_by(BATCH) {
+        let batch = (begin..records.min(begin + BATCH)).map(|_| {
+            at += apart;
+            let action = ProfileAction::Replaced;
+            Record::of_service(at, Event::ProfilePushed { action })
+        });
+        append(&store, batch.collect()).await;
+    }
+    close(store, records).await?;
+    Ok((first, last))
+}
+
+/// A new database in `folder`, with its secret.
+pub(crate) fn options(folder: &Path, clock: Clock) -> anyhow::Result<Options> {
     let secret = DrawnKey::draw()?.hash.to_hex();
     let mut file = std::fs::OpenOptions::new();
     file.write(true).create_new(true).mode(0o600);
@@ -40,19 +56,18 @@ pub async fn seeded(folder: &Path, records: usize) -> anyhow::Result<(Timestamp,
         KeyRing::new(secret.as_bytes()),
     );
     options.patience = Duration::from_secs(60);
-    let store = Store::open(&options)?;
-    let mut at = first;
-    for begin in (0..records).step_by(BATCH) {
-        let batch = (begin..records.min(begin + BATCH)).map(|_| {
-            at += apart;
-            let action = ProfileAction::Replaced;
-            Record::of_service(at, Event::ProfilePushed { action })
-        });
-        if store.append(batch.collect()).await.is_err() {
-            // A busy disk: the records wait their turn, and so does the next batch.
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+    Ok(options)
+}
+
+pub(crate) async fn append(store: &Store, records: Vec<Record>) {
+    if store.append(records).await.is_err() {
+        // A busy disk: the records wait their turn, and so does the next batch.
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
+}
+
+/// Closes a store once so many records are in it.
+pub(crate) async fn close(store: Store, records: usize) -> anyhow::Result<()> {
     let wanted = i64::try_from(records)?;
     for _ in 0..600 {
         if store.head().await.is_ok_and(|head| head.id >= wanted) {
@@ -61,7 +76,7 @@ pub async fn seeded(folder: &Path, records: usize) -> anyhow::Result<(Timestamp,
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     store.close().await;
-    Ok((first, last))
+    Ok(())
 }
 
 /// The program over a seeded log.

@@ -3,12 +3,13 @@ use anyhow::{Context as _, ensure};
 use switchboard_e2e::seed::Served;
 use switchboard_e2e::{Chromium, Demo, Tab};
 
-pub(crate) const PAGES: [&str; 7] = [
+pub(crate) const PAGES: [&str; 8] = [
     "/",
     "/logs",
     "/logs?view=records",
     "/dialers",
     "/rules",
+    "/quality",
     "/alerts",
     "/settings",
 ];

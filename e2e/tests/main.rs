@@ -5,5 +5,6 @@ mod common;
 mod crowd;
 mod dashboard;
 mod finding;
+mod quality;
 mod rules;
 mod truth;

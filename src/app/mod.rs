@@ -37,8 +37,9 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::dialer::{Fleet, HealthChange};
 use crate::flow::{
-    Calls, Canary, DialerLoads, Drafts, Drains, IdempotencyLocks, Inbound, ListEntries, MadeKeys,
-    MissedCalls, Policies, Reconciliation, Recorder, Reloads, Retries, Waiting, record_health,
+    Calls, Canary, DialerLoads, Drafts, Drains, FreshScores, IdempotencyLocks, Inbound,
+    ListEntries, MadeKeys, MissedCalls, Policies, Reconciliation, Recorder, Reloads, Retries,
+    Waiting, record_health,
 };
 use crate::http::keys::Keys;
 use crate::http::listener::{BoundListener, Limits};
@@ -309,6 +310,10 @@ fn start_jobs(lifecycle: &Lifecycle, running: &Running) {
     lifecycle.spawn("drafts", async move {
         draining.run_until_cancelled(drafts.run()).await;
     });
+    let (scores, draining) = (parts.inbound.fresh_scores.clone(), lifecycle.draining());
+    lifecycle.spawn("fresh scores", async move {
+        draining.run_until_cancelled(scores.run()).await;
+    });
     let announcing = jobs::missed::run(lifecycle.clone(), parts.inbound.calls.clone());
     lifecycle.spawn("missed", announcing);
     let expiring = jobs::lists::run(lifecycle.clone(), parts.lists.clone());
@@ -565,6 +570,7 @@ fn parts(
             calls,
             braze: braze.clone(),
             drafts: Drafts::new(recorder.clone()),
+            fresh_scores: FreshScores::new(clock.clone(), braze.clone(), recorder.clone()),
         },
         retries: Retries {
             clock: clock.clone(),

@@ -18,7 +18,8 @@ use crate::handoff::{Certainty, Outcome};
 use crate::lead::{LeadScore, TierName};
 use crate::phone::{Caller, ERASED};
 use crate::routing::{
-    CallFacts, Decision, DialerId, Reason, RecordedDecision, Rejection, Ruleset, RulesetVersion,
+    CallFacts, Decision, DialerId, Lookup, Reason, RecordedDecision, Rejection, Ruleset,
+    RulesetVersion,
 };
 
 /// One record, before it has its place in the audit chain.
@@ -248,6 +249,8 @@ pub enum Event {
     DraftChanged(DraftChanged),
     /// A call would have gone elsewhere by the draft.
     DraftDiffers(Box<DraftDiffers>),
+    /// A fresh score came for a call that an old one or none had decided.
+    ScoreRefreshed(Box<ScoreRefreshed>),
 }
 
 impl Event {
@@ -356,6 +359,21 @@ impl DraftDiffers {
             decision,
         }
     }
+}
+
+/// A fresh score came for a call that an old one or none had decided: what the rules of that call make of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScoreRefreshed {
+    /// When the call was decided.
+    pub decided_at: Timestamp,
+    /// Why it was decided without a fresh score: `stale`, or why there was none, as in [`LookupUnavailable`](crate::routing::LookupUnavailable).
+    pub cause: String,
+    /// Whether the call would have gone elsewhere.
+    pub elsewhere: bool,
+    /// What Braze said.
+    pub lookup: Lookup,
+    pub rule: Option<String>,
+    pub plan: Vec<DialerId>,
 }
 
 /// A call arrived, was looked up and decided.

@@ -25,7 +25,7 @@ pub use event::{
     Adoption, Answer, Attempt, CallAdopted, CallAfter, CallAnswered, CallDecided, ConfigChange,
     ConfigChanged, DraftChanged, DraftDiffers, Event, HandoffIntended, Ingress, KeyAction,
     KeyChanged, Kind, ListAction, ListChanged, MissedAnnounced, Personal, ProfileAction, Record,
-    RulesetLoaded, Stages,
+    RulesetLoaded, ScoreRefreshed, Stages,
 };
 pub use exchange::Exchange;
 pub use export::{

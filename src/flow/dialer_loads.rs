@@ -131,6 +131,11 @@ impl DialerLoads {
         self.lock().zone = zone;
     }
 
+    /// Whose hours and days are counted.
+    pub fn zone(&self) -> TimeZone {
+        self.lock().zone.clone()
+    }
+
     /// The periods that now lies in.
     pub fn periods(&self) -> Periods {
         let now = self.clock.now().to_zoned(self.lock().zone.clone());

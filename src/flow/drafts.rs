@@ -89,7 +89,7 @@ impl Comparison {
 }
 
 /// Where a call goes: the dialers in order, or what its rule does instead.
-fn destination<'a>(
+pub(super) fn destination<'a>(
     decision: &'a Decision,
     rules: &'a RulesInForce,
 ) -> (Course, &'a [DialerId], Option<&'a RuleAction>) {

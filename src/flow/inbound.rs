@@ -14,6 +14,7 @@ use super::call_answer::CallAnswer;
 use super::draft::{Draft, DraftHours};
 use super::drafts::{Comparison, Drafts};
 use super::fact_source::FactSource;
+use super::fresh_scores::{FreshScores, OldDecision};
 use super::handoff_result::HandoffResult;
 use super::policy::Policy;
 use super::record::Repeated;
@@ -39,6 +40,8 @@ pub struct Inbound {
     pub braze: Braze,
     /// Compares what a draft decides.
     pub drafts: Drafts,
+    /// Asks again for callers who were decided by an old score or none.
+    pub fresh_scores: FreshScores,
 }
 
 /// All that is known of a call when it is decided.
@@ -104,6 +107,7 @@ impl Inbound {
         let views = facts.dialers.clone();
         let rule = decision.rule.as_deref();
         let wanted = policy.ruleset.wanted(rule, &facts.asked);
+        let old_facts = facts.lookup.why_not_fresh().map(|_| facts.clone());
         let decided = self.decided(call, request_id, facts, exchange, &decision);
         answering.pending.records.push(decided);
         let mut handed = HandoffResult::default();
@@ -132,6 +136,15 @@ impl Inbound {
             .follow(&call.call_id, &answer.state, &wanted, now);
         report(&answer, &decision, &answering.stopwatch);
         let answered = calls.conclude(answering, call, stored, answer, None).await;
+        if let Some(facts) = old_facts {
+            self.fresh_scores.ask(OldDecision {
+                call_id: call.call_id.clone(),
+                caller: call.caller.clone(),
+                facts,
+                policy: Arc::clone(&policy),
+                decision: decision.clone(),
+            });
+        }
         if let Some((draft, facts)) = draft {
             self.drafts.compare(Comparison {
                 call_id: call.call_id.clone(),

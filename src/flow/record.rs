@@ -180,6 +180,12 @@ impl Recorder {
         Ok(recorded)
     }
 
+    /// Whether it is known of the caller of a call that they are not to be known: they were erased.
+    pub(super) async fn is_erased(&self, call_id: &CallId) -> bool {
+        let call = self.store.call(call_id).await;
+        call.is_ok_and(|call| call.is_some_and(|call| call.personal.is_erased()))
+    }
+
     /// Records something that no caller waits for.
     pub async fn append_one(&self, record: Record) {
         self.append(vec![record], NOTE_PATIENCE).await;

@@ -170,6 +170,17 @@ impl Lookup {
         }
     }
 
+    /// Why a decision has an old answer or none, in a word: `stale`, or why there is none. `None` where it is fresh, and where nobody was asked.
+    pub fn why_not_fresh(&self) -> Option<&'static str> {
+        match self {
+            Self::Known { source, .. } | Self::Unknown { source, .. } => {
+                (*source == Source::Stale).then_some("stale")
+            }
+            Self::Unavailable { reason } => Some(reason.into()),
+            Self::Skipped { .. } => None,
+        }
+    }
+
     /// What Braze says of the caller, where it knows the caller.
     pub fn profile(&self) -> Option<&Profile> {
         match self {

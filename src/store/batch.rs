@@ -16,8 +16,8 @@ use super::submission::SubmissionOutcome;
 use super::work::{self, AlertChange, Effect, PreparedRecord, RotationStep, Work};
 use super::{
     api_keys, audit_records, callers, calls, checkpoints, connection, dialer_states,
-    forgotten_calls, incidents, key_check, lasting_keys, list_entries, outbox, profiles, secrets,
-    service_starts, sessions, spool_mark,
+    forgotten_calls, incidents, key_check, lasting_keys, list_entries, outbox, profiles, quality,
+    secrets, service_starts, sessions, spool_mark,
 };
 use crate::audit::{ChainLink, Event, Record, SecretRotated};
 use crate::call::CallId;
@@ -167,7 +167,7 @@ impl BatchWriter<'_> {
                 let sealed = self.seal(first)?;
                 // Whoever was told to go on has answered the caller: that happened, and is recorded, also of a call that is there.
                 if let Effect::Begin(call) = &first.effect {
-                    self.begin_call(call, sealed.as_ref())?;
+                    self.begin_call(call, first.called(), sealed.as_ref())?;
                 }
                 self.log(first, sealed.as_ref())?;
                 self.append(rest)?;
@@ -263,13 +263,16 @@ impl BatchWriter<'_> {
     fn begin_call(
         &mut self,
         call: &NewCall,
+        called: Option<&str>,
         sealed: Option<&EncryptedPersonal>,
     ) -> rusqlite::Result<()> {
-        let counted = call.counted();
-        if calls::begin(self.connection, call, sealed)?
+        let key_ring = self.encryptor.key_ring();
+        let called_id = quality::number_row(self.connection, key_ring, called, call.at())?;
+        let counted = call.counted(called_id);
+        if calls::begin(self.connection, call, called_id, sealed)?
             && let Some(counted) = counted
         {
-            self.added.at(call.at()).count(&counted, 1);
+            self.added.count(&counted, call.at(), 1);
         }
         Ok(())
     }
@@ -277,9 +280,8 @@ impl BatchWriter<'_> {
     /// A call that moved on counts in the minute in which it arrived.
     fn recount(&mut self, moved: &Moved) {
         if moved.counts && moved.before != moved.after {
-            let figures = self.added.at(moved.started_at);
-            figures.count(&moved.before, -1);
-            figures.count(&moved.after, 1);
+            self.added.count(&moved.before, moved.started_at, -1);
+            self.added.count(&moved.after, moved.started_at, 1);
         }
         if let (None, Some(disposition), Some(last)) = (
             &moved.before.disposition,
@@ -298,7 +300,7 @@ impl BatchWriter<'_> {
             let sealed = self.seal(record)?;
             if let Effect::Begin(begun) = &record.effect {
                 // Does nothing where the call is there: it was decided twice.
-                self.begin_call(begun, sealed.as_ref())?;
+                self.begin_call(begun, record.called(), sealed.as_ref())?;
             }
             self.log(record, sealed.as_ref())?;
             self.project(record, sealed.as_ref())?;
@@ -338,7 +340,7 @@ impl BatchWriter<'_> {
         let call_row = self.call_row(record.call.as_ref())?;
         self.head = audit_records::append(self.connection, self.head, record, sealed, call_row)?;
         if let Some(measured) = &record.measured {
-            self.added.at(record.created_at).measure(measured);
+            self.added.measure(measured, record.created_at);
         }
         self.committed.push(Committed {
             id: self.head.id,

@@ -45,7 +45,7 @@ pub struct CallFilter {
 impl CallFilter {
     /// The names of what [`CallFilter::set`] sets, a space between them.
     pub const NAMES: &str =
-        "outcome failure rule failed_over held slower_than caller called caller_id";
+        "outcome failure rule failed_over held slower_than caller called caller_id called_id";
     /// Why calls fail, as figures count it.
     pub const FAILURES: &str = "no_dialer_available all_dialers_refused all_legs_failed over_budget no_answer busy failed last_resort goodbye";
     /// How calls come out.
@@ -89,6 +89,11 @@ impl CallFilter {
                 let ms = number(text).filter(|ms| *ms <= 600_000);
                 let ms = ms.ok_or("must be a whole number of milliseconds, 0 to 600000")?;
                 ("routing_ms > ?", Value::Integer(ms))
+            }
+            "called_id" => {
+                let row = number(text).filter(|_| !text.starts_with('0'));
+                let row = row.ok_or("must be the called_id of a row of /quality")?;
+                ("called_id = ?", Value::Integer(row))
             }
             "caller_id" => {
                 let row = number(text).filter(|_| !text.starts_with('0'));

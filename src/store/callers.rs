@@ -32,6 +32,8 @@ pub(super) struct PlainPersonal {
     pub(super) who: Vec<u8>,
     /// What is to be sealed: JSON, packed.
     pub(super) packed: Vec<u8>,
+    /// The number that was called, as received.
+    pub(super) called: Option<String>,
 }
 
 impl PlainPersonal {
@@ -39,6 +41,7 @@ impl PlainPersonal {
         Ok(Self {
             who: key_ring::who_or_nobody(&personal.caller()),
             packed: packed::pack(&serde_json::to_vec(personal)?),
+            called: personal.called.clone(),
         })
     }
 

@@ -169,10 +169,12 @@ impl NewCall {
     }
 
     /// What it adds to the figures; an adopted call counts where it was decided.
-    pub(super) fn counted(&self) -> Option<Counted> {
+    pub(super) fn counted(&self, called_id: Option<i64>) -> Option<Counted> {
         self.adopted_from.is_none().then(|| Counted {
             reason: self.reason.as_str().to_owned(),
             tier: self.tier.as_ref().map(|tier| tier.as_str().to_owned()),
+            rule: self.rule.clone(),
+            called_id,
             ..Counted::default()
         })
     }
@@ -222,6 +224,8 @@ impl CallChange {
         counted.held = after.held;
         counted.at_last_resort = matches!(after.status, Status::Dialing | Status::Bridged)
             && after.state.is_at_last_resort();
+        counted.answered_at = ms(after.answered_at);
+        counted.ended_at = ms(after.ended_at);
     }
 
     fn complete(&self, counted: &mut Counted) {
@@ -230,6 +234,7 @@ impl CallChange {
         }
         counted.failed_over |= self.after.failed_over;
         counted.held |= self.after.held;
+        counted.answered_at = counted.answered_at.or(ms(self.after.answered_at));
     }
 }
 
@@ -241,13 +246,14 @@ fn ms(time: Option<Timestamp>) -> Option<i64> {
 pub(super) fn begin(
     connection: &Connection,
     call: &NewCall,
+    called_id: Option<i64>,
     sealed: Option<&EncryptedPersonal>,
 ) -> rusqlite::Result<bool> {
     let written = connection
         .prepare_cached(
             "INSERT INTO calls (sid, caller_id, personal, status, reason, tier, score, rule, ruleset,
-                 failed_over, held, started_at, state, adopted_from, created_at, updated_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, 0, ?10, ?11, ?12, ?13, ?13)
+                 failed_over, held, started_at, state, adopted_from, created_at, updated_at, called_id)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, 0, ?10, ?11, ?12, ?13, ?13, ?14)
              ON CONFLICT (sid) DO NOTHING",
         )?
         .execute(params![
@@ -264,6 +270,7 @@ pub(super) fn begin(
             call.state,
             call.adopted_from,
             call.at,
+            called_id,
         ])?;
     Ok(written > 0)
 }
@@ -343,6 +350,10 @@ fn previous_row(
                     held: row.get("held")?,
                     overran: row.get("overran")?,
                     at_last_resort: is_at_last_resort(row)?,
+                    rule: row.get("rule")?,
+                    called_id: row.get("called_id")?,
+                    answered_at: row.get("answered_at")?,
+                    ended_at: row.get("ended_at")?,
                 },
             }))
         })

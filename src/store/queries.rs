@@ -17,6 +17,7 @@ use super::legs::{self, StoredLeg};
 use super::list_entries::{self, StoredListEntry};
 use super::pages::{self, CallPlace, CallsAsked, Part, RecordsAsked, Rows};
 use super::profiles::{self, StoredProfile};
+use super::quality::{self, Dimension, QualityGroup};
 use super::reveals::{self, Reveals};
 use super::rollups::{self, Figures};
 use super::rulesets::{self, RulesetPeriod};
@@ -51,6 +52,16 @@ impl Store {
         step_ms: i64,
     ) -> Result<BTreeMap<i64, Figures>, StoreError> {
         self.ask(move |reader| rollups::between(reader, from, to, step_ms))
+            .await
+    }
+
+    /// How calls went that arrived within these hours, which begin at whole ones, in milliseconds since the Unix epoch.
+    pub async fn quality(
+        &self,
+        dimension: Dimension,
+        hours: [i64; 2],
+    ) -> Result<Vec<QualityGroup>, StoreError> {
+        self.ask(move |reader| Ok(quality::between(reader, dimension, hours)?))
             .await
     }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
 use super::histogram::Histogram;
+use super::quality::{AddedQuality, OldScore};
 use crate::audit::{Attempt, CallAnswered, CallDecided, Event, Record};
 use crate::call::Disposition;
 use crate::handoff::Outcome;
@@ -52,6 +53,9 @@ pub struct Figures {
     /// Calls by tier; the empty name is none.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tiers: BTreeMap<String, GroupFigures>,
+    /// Calls by the rule that took them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub rules: BTreeMap<String, i64>,
     /// Calls by the dialer that was dialled last.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub dialers: BTreeMap<String, GroupFigures>,
@@ -109,6 +113,11 @@ pub(super) struct Counted {
     pub(super) overran: bool,
     /// The last-resort number rings, or somebody there talks.
     pub(super) at_last_resort: bool,
+    pub(super) rule: Option<String>,
+    /// The number that was called, by its row.
+    pub(super) called_id: Option<i64>,
+    pub(super) answered_at: Option<i64>,
+    pub(super) ended_at: Option<i64>,
 }
 
 impl Counted {
@@ -123,6 +132,11 @@ impl Counted {
         };
         let reason = super::column::word::<Reason>(&self.reason);
         Some(reason.map_or(how, |reason| reason.of_failure(how)))
+    }
+
+    /// The rule, in the words of filters.
+    pub(super) fn rule_name(&self) -> String {
+        self.rule.clone().unwrap_or_else(|| "(default)".to_owned())
     }
 
     fn is_answered(&self) -> bool {
@@ -154,6 +168,7 @@ impl Figures {
             share.answered += answered;
             share.failed += failed;
         };
+        *self.rules.entry(call.rule_name()).or_default() += times;
         share(
             self.tiers
                 .entry(call.tier.clone().unwrap_or_default())
@@ -195,6 +210,7 @@ impl Figures {
         add_all(&mut self.dispositions, &other.dispositions);
         add_all(&mut self.failures, &other.failures);
         add_all(&mut self.cache, &other.cache);
+        add_all(&mut self.rules, &other.rules);
         for (mine, theirs) in [
             (&mut self.tiers, &other.tiers),
             (&mut self.dialers, &other.dialers),
@@ -233,6 +249,7 @@ impl Figures {
     fn tidy(&mut self) {
         self.dispositions.retain(|_, count| *count != 0);
         self.failures.retain(|_, count| *count != 0);
+        self.rules.retain(|_, count| *count != 0);
         self.tiers
             .retain(|_, share| *share != GroupFigures::default());
         self.dialers
@@ -252,6 +269,7 @@ pub(super) struct Measured {
     cache: Option<&'static str>,
     stages: Vec<(&'static str, f64)>,
     handoff: Option<(String, bool, f64)>,
+    pub(super) old_score: Option<OldScore>,
 }
 
 impl Measured {
@@ -264,6 +282,10 @@ impl Measured {
         match &record.event {
             Event::CallDecided(decided) => Self::of_decision(decided),
             Event::CallAnswered(answered) => Self::of_answer(answered),
+            Event::ScoreRefreshed(fresh) => Some(Self {
+                old_score: Some(OldScore::of_fresh(fresh)),
+                ..Self::default()
+            }),
             Event::HandoffConcluded(attempt) => Some(Self {
                 handoff: Some(measure_handoff(attempt)),
                 ..Self::default()
@@ -287,6 +309,7 @@ impl Measured {
         };
         Some(Self {
             cache: Some(cache),
+            old_score: OldScore::of_decision(decided),
             ..Self::default()
         })
     }
@@ -305,7 +328,7 @@ impl Measured {
         (is_first || handoff.is_some()).then(|| Self {
             stages: stages.unwrap_or_default(),
             handoff,
-            cache: None,
+            ..Self::default()
         })
     }
 }
@@ -319,19 +342,36 @@ fn measure_handoff(attempt: &Attempt) -> (String, bool, f64) {
     )
 }
 
-/// What a batch adds, by minute.
+/// What a batch adds.
 #[derive(Debug, Default)]
-pub(super) struct Added(BTreeMap<i64, Figures>);
+pub(super) struct Added {
+    minutes: BTreeMap<i64, Figures>,
+    pub(super) quality: AddedQuality,
+}
 
 impl Added {
     /// The figures of the minute in which something happened.
     pub(super) fn at(&mut self, ms: i64) -> &mut Figures {
-        self.0.entry(ms.div_euclid(MINUTE_MS)).or_default()
+        self.minutes.entry(ms.div_euclid(MINUTE_MS)).or_default()
+    }
+
+    /// Adds (`1`) or takes away (`-1`) a call that arrived then.
+    pub(super) fn count(&mut self, call: &Counted, started_at: i64, times: i64) {
+        self.at(started_at).count(call, times);
+        self.quality.count(call, started_at, times);
+    }
+
+    /// Adds what a record of this time measures.
+    pub(super) fn measure(&mut self, measured: &Measured, ms: i64) {
+        self.at(ms).measure(measured);
+        if let Some(old_score) = &measured.old_score {
+            self.quality.score(old_score);
+        }
     }
 
     /// Writes it. An hour that is over gets a row of its own with the first record after it.
     pub(super) fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
-        for (minute, added) in &self.0 {
+        for (minute, added) in &self.minutes {
             let is_new = put(connection, MINUTE_MS, minute * MINUTE_MS, added)?;
             let hour = (minute * MINUTE_MS).div_euclid(HOUR_MS) * HOUR_MS;
             if exists(connection, HOUR_MS, hour)? {
@@ -340,7 +380,7 @@ impl Added {
                 sum_up(connection, hour - HOUR_MS)?;
             }
         }
-        Ok(())
+        self.quality.write(connection)
     }
 }
 

@@ -30,6 +30,10 @@ pub(super) struct PreparedRecord {
 }
 
 impl PreparedRecord {
+    pub(super) fn called(&self) -> Option<&str> {
+        self.personal.as_ref()?.called.as_deref()
+    }
+
     /// For what its personal data is sealed.
     pub(super) fn purpose(&self) -> Purpose<'_> {
         Purpose {

@@ -31,6 +31,7 @@ mod panics;
 mod people;
 #[path = "../../src/property.rs"]
 mod property;
+mod quality;
 mod ready;
 mod reap;
 mod recipes;

@@ -42,6 +42,9 @@ pub(super) struct FilterParams {
     /// Of this caller: the `caller_id` of a call.
     #[param(pattern = "^[1-9][0-9]{0,17}$", example = "17")]
     caller_id: Option<String>,
+    /// Of this called number: the `called_id` of a row of `/quality`.
+    #[param(pattern = "^[1-9][0-9]{0,17}$", example = "1")]
+    called_id: Option<String>,
 }
 
 fn one_of(names: &'static str) -> Object {

@@ -77,6 +77,8 @@ pub(in super::super) struct Metrics {
     by_dialer: Vec<DialerFigures>,
     /// Calls by tier; null is none.
     by_tier: Vec<TierFigures>,
+    /// Calls by the rule that took them.
+    rules: Vec<RuleFigures>,
     /// Routing failures by why, the most frequent first; they add up to `calls.failed`.
     by_reason: Vec<ReasonFigures>,
     /// Ended calls by how they count.
@@ -134,6 +136,14 @@ struct TierFigures {
     calls: i64,
     answered: i64,
     failed: i64,
+}
+
+/// The figures of one rule.
+#[derive(Serialize, ToSchema)]
+struct RuleFigures {
+    /// Its name, or `(default)`.
+    rule: String,
+    calls: i64,
 }
 
 /// Routing failures with one reason.
@@ -288,6 +298,7 @@ impl Metrics {
             failure_rate: rate(all.failed, decided),
             by_dialer: by_dialer(&all),
             by_tier: by_tier(&all),
+            rules: rules(&all),
             by_reason: by_reason(&all),
             by_outcome: by_outcome(&all),
             latency: Latencies {
@@ -331,6 +342,12 @@ fn by_tier(all: &Figures) -> Vec<TierFigures> {
         answered: share.answered,
         failed: share.failed,
     });
+    figures.collect()
+}
+
+fn rules(all: &Figures) -> Vec<RuleFigures> {
+    let rules = all.rules.clone().into_iter();
+    let figures = rules.map(|(rule, calls)| RuleFigures { rule, calls });
     figures.collect()
 }
 

@@ -20,6 +20,7 @@ mod logs;
 mod metrics;
 mod mutes;
 mod page;
+mod quality;
 mod reads;
 mod record;
 mod reveal;
@@ -81,6 +82,7 @@ pub(super) fn router(lifecycle: Lifecycle) -> (Router<SharedParts>, OpenApi) {
         .routes(routes!(calls::list))
         .routes(routes!(calls::active))
         .routes(routes!(metrics::metrics))
+        .routes(routes!(quality::quality))
         .routes(routes!(calls::one))
         .routes(routes!(callers::one, callers::erase))
         .routes(routes!(customers::one, customers::forget))

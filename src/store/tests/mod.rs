@@ -9,6 +9,7 @@ mod lists;
 mod opening;
 mod planted;
 mod prune;
+mod quality;
 mod rollups;
 mod rotation;
 mod schema;

@@ -238,6 +238,7 @@ fn comes_with_every_call(kind: Kind) -> bool {
         | Kind::Accessed
         | Kind::DraftChanged
         | Kind::DraftDiffers
+        | Kind::ScoreRefreshed
         | Kind::KeyChanged
         | Kind::ListChanged => false,
     }

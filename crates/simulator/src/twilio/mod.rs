@@ -3,6 +3,7 @@
 //! It signs with its own code, reads answers with its own reader, and reports what the real one would only log.
 
 mod call;
+mod call_list;
 mod callbacks;
 mod dial;
 mod door;
@@ -24,6 +25,7 @@ use std::time::Duration;
 pub use call::{
     Call, CallResult, DialledLeg, Duplicate, LegStatus, LineBehaviour, Outcome, WebhookExchange,
 };
+pub use call_list::PastCall;
 pub use callbacks::Disorder;
 pub use story::{Heard, Moment};
 
@@ -72,6 +74,10 @@ pub struct Settings {
     pub machine_is_faster: u32,
     /// What goes wrong with status callbacks.
     pub disorder: Disorder,
+    /// Of these, those whose webhooks are sent to somebody else.
+    pub led_elsewhere: Vec<String>,
+    /// Whether calls come in while their list is read.
+    pub list_grows: bool,
     /// Whether the action URL is requested after the caller has hung up; its answer has no effect then. No public source settles this:
     /// tests should pass both ways.
     pub action_after_hang_up: bool,
@@ -95,6 +101,8 @@ impl Settings {
             late_ms: None,
             machine_is_faster: 1,
             disorder: Disorder::default(),
+            led_elsewhere: Vec::new(),
+            list_grows: false,
             action_after_hang_up: true,
         }
     }

@@ -1,4 +1,4 @@
-//! The part of Twilio's REST API that the product reads: one call, the account, the settings of a number.
+//! The part of Twilio's REST API that the product reads: calls, the account, the settings of a number.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -7,18 +7,20 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Settings, Twilio};
+use super::call_list::{self, Alert};
+use super::{Settings, State, Twilio};
 use crate::http_server::Answer;
 use crate::requests::Request;
 
 /// The oldest calls are forgotten beyond this many.
-const KEPT: usize = 100_000;
+const KEPT: usize = 300_000;
 
 /// The calls that the account has seen.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    calls: HashMap<String, Entry>,
-    oldest_first: VecDeque<String>,
+    pub(super) calls: HashMap<String, Entry>,
+    pub(super) oldest_first: VecDeque<String>,
+    pub(super) alerts: Vec<Alert>,
 }
 
 #[derive(Clone, Debug)]
@@ -62,8 +64,10 @@ impl Ledger {
 
 impl Twilio {
     pub(super) fn rest(&self, request: &Request) -> Answer {
-        let state = self.state();
-        let settings = &state.settings;
+        let mut state = self.state();
+        let State {
+            settings, ledger, ..
+        } = &mut *state;
         let expected = STANDARD.encode(format!("{}:{}", settings.account_sid, settings.auth_token));
         if request.header("authorization") != Some(format!("Basic {expected}").as_str()) {
             return error(401, 20003, "Authenticate");
@@ -76,11 +80,17 @@ impl Twilio {
                 let Some(sid) = call.strip_suffix(".json") else {
                     return xml("<TwilioResponse/>");
                 };
-                match state.ledger.calls.get(sid) {
-                    Some(entry) => Answer::json(200, &call_json(sid, entry, settings)),
+                match ledger.calls.get(sid) {
+                    Some(entry) => Answer::json(200, &call_json(sid, entry, &settings.account_sid)),
                     None => not_found(request),
                 }
             }
+            ("GET", ["2010-04-01", "Accounts", account, "Calls.json"])
+                if *account == settings.account_sid =>
+            {
+                call_list::calls(request, ledger, account, settings.list_grows)
+            }
+            ("GET", ["v1", "Alerts"]) => call_list::alerts(request, ledger, &self.url()),
             ("GET", ["2010-04-01", "Accounts", account])
                 if account.strip_suffix(".json") == Some(&settings.account_sid) =>
             {
@@ -106,11 +116,11 @@ impl Twilio {
     }
 }
 
-fn call_json(sid: &str, entry: &Entry, settings: &Settings) -> Value {
+pub(super) fn call_json(sid: &str, entry: &Entry, account: &str) -> Value {
     json!({
         "sid": sid,
         "parent_call_sid": entry.parent,
-        "account_sid": settings.account_sid,
+        "account_sid": account,
         "from": entry.from,
         "to": entry.to,
         "status": entry.status,
@@ -124,7 +134,7 @@ fn call_json(sid: &str, entry: &Entry, settings: &Settings) -> Value {
         "forwarded_from": null,
         "caller_name": null,
         "api_version": "2010-04-01",
-        "uri": format!("/2010-04-01/Accounts/{}/Calls/{sid}.json", settings.account_sid),
+        "uri": format!("/2010-04-01/Accounts/{account}/Calls/{sid}.json"),
     })
 }
 
@@ -137,9 +147,13 @@ fn number_json(request: &Request, settings: &Settings) -> Value {
         .map(|own| {
             json!({
                 "phone_number": own,
-                "voice_url": settings.voice_url(),
+                "voice_url": if settings.led_elsewhere.contains(own) {
+                    "https://elsewhere.example/voice".to_owned()
+                } else {
+                    settings.voice_url()
+                },
                 "voice_method": "POST",
-                "voice_fallback_url": settings.fallback_path.as_ref().map(|path| settings.public(path)),
+                "voice_fallback_url": settings.fallback_path.as_ref().filter(|_| !settings.led_elsewhere.contains(own)).map(|path| settings.public(path)),
                 "voice_fallback_method": "POST",
                 "status_callback": settings.status_path.as_ref().map(|path| settings.public(path)),
                 "status_callback_method": "POST",

@@ -2,6 +2,7 @@
 
 import { get, post } from "./api.js";
 import { h, show } from "./dom.js";
+import { completenessPanel } from "./completeness.js";
 import { bytes, count } from "./format.js";
 import { icon } from "./icons.js";
 import { onShortcut } from "./keys.js";
@@ -152,6 +153,7 @@ export function settings(main) {
 				panel("This installation", {}, factsBox),
 				keysPanel(),
 				revealsPanel(),
+				completenessPanel(),
 				panel("Changes", {}, changesBox),
 			),
 		),

@@ -138,6 +138,7 @@ const KINDS = {
 	secret_rotated: "Secret changed",
 	exported: "Records exported",
 	clock_stepped: "Clock stepped",
+	completeness_checked: "Compared with Twilio",
 	draft_changed: "Draft of the rules changed",
 	score_refreshed: "Fresh score came",
 	draft_differs: "Draft would send it elsewhere",

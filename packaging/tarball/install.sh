@@ -106,7 +106,7 @@ install -m 0644 man/*.1 "$prefix/share/man/man1/"
 install -m 0644 completions/switchboard.bash "$prefix/share/bash-completion/completions/switchboard"
 install -m 0644 completions/switchboard.zsh "$prefix/share/zsh/site-functions/_switchboard"
 install -m 0644 completions/switchboard.fish "$prefix/share/fish/vendor_completions.d/switchboard.fish"
-install -m 0644 docs/*.md config.example.toml CHANGELOG.md LICENSE-APACHE LICENSE-MIT "$prefix/share/doc/switchboard/"
+install -m 0644 docs/*.md docs/*.py config.example.toml CHANGELOG.md LICENSE-APACHE LICENSE-MIT "$prefix/share/doc/switchboard/"
 if systemd_runs; then systemctl daemon-reload; fi
 
 # 5. An upgrade: the database follows (a copy of it is kept), and what was running runs again.

@@ -12,8 +12,8 @@ use super::{
 use crate::audit::{Access, Drained, Event, Record};
 use crate::braze::Braze;
 use crate::flow::{
-    Calls, ConfigRequest, Drains, ListEntries, ListEntryDocument, ListError, MadeKeys,
-    NewListEntry, NewRules, NotApplied, Publication, Reloads, Retries, SupposedCall,
+    Calls, Completeness, ConfigRequest, Drains, ListEntries, ListEntryDocument, ListError,
+    MadeKeys, NewListEntry, NewRules, NotApplied, Publication, Reloads, Retries, SupposedCall,
 };
 use crate::phone::Caller;
 use crate::resilience::TriedBy;
@@ -32,6 +32,8 @@ pub struct ControlHandlers {
     pub edge: Edge,
     /// Deletes what is past retention.
     pub pruner: Pruner,
+    /// Compares the log with Twilio's list of calls.
+    pub completeness: Completeness,
     pub braze: Braze,
     /// Knows the calls that go on, and what decisions are made of.
     pub calls: Calls,
@@ -156,6 +158,16 @@ impl ControlHandlers {
             ControlRequest::Keys { revoke, sudo_user } => {
                 let by = peer.name(false, sudo_user.as_deref());
                 self.keys(revoke.as_deref(), &by).await
+            }
+            ControlRequest::CheckCompleteness {
+                from,
+                to,
+                sudo_user,
+            } => {
+                let by = peer.name(false, sudo_user.as_deref());
+                let report = self.completeness.check_days((from, to), &by).await;
+                let failed = |error| format!("{:#}", anyhow::Error::new(error));
+                document(&report.map_err(|error| Refusal::failed(failed(error)))?)
             }
             ControlRequest::RotateSecret { sudo_user } => {
                 let by = peer.name(false, sudo_user.as_deref());

@@ -11,6 +11,7 @@ mod server;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::{Drained, Exported};
@@ -63,6 +64,15 @@ pub enum ControlRequest {
         /// What is older than so many milliseconds; `None`: what the policy says.
         older_than_ms: Option<u64>,
         dry_run: bool,
+    },
+    /// Compare the log with Twilio's list of calls.
+    CheckCompleteness {
+        /// The first day, UTC.
+        from: Date,
+        /// The last, included.
+        to: Date,
+        /// Who became root to ask, as `sudo` says; believed from root only.
+        sudo_user: Option<String>,
     },
     /// Change the installation's secret, or tell how far that is.
     RotateSecret {

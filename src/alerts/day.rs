@@ -77,11 +77,17 @@ pub(super) fn content(mut summary: DailySummary, public_url: &str) -> MessageCon
     let lists = lists
         .into_iter()
         .filter_map(|(title, items)| Paragraph::list(title, items));
+    let completeness = summary.completeness.clone().map(Paragraph::Line);
     MessageContent {
         id: summary.id.clone(),
         follows: None,
         subject: format!("[Switchboard] Day to {to}: {calls}, {failed} failed"),
-        parts: opening.into_iter().chain(lists).chain(closing).collect(),
+        parts: opening
+            .into_iter()
+            .chain(completeness)
+            .chain(lists)
+            .chain(closing)
+            .collect(),
         json: json!({ "summary": summary, "links": { "alerts": alerts } }),
     }
 }

@@ -66,6 +66,8 @@ pub enum IncidentKind {
     WebhooksMalformed,
     /// The last backup was made days ago.
     BackupOld,
+    /// Twilio lists calls that are not in the log.
+    CallsMissing,
 }
 
 /// How pressing an incident is.
@@ -117,6 +119,7 @@ impl IncidentKind {
             Self::OnFallback => "Twilio cannot use our answers",
             Self::WebhooksMalformed => "signed webhooks do not fit together",
             Self::BackupOld => "the last backup is old",
+            Self::CallsMissing => "calls are missing in the log",
         }
     }
 
@@ -174,6 +177,9 @@ impl IncidentKind {
             Self::BackupOld => {
                 "Look at `systemctl status switchboard-backup.timer` and at the room on the disk; `switchboard backup` makes one now."
             }
+            Self::CallsMissing => {
+                "`switchboard audit complete` names them and why; it compares anew, which ends this where nothing is missing."
+            }
             Self::WebhooksMalformed => {
                 "Their callers get the safe answer. Check the URLs in Twilio's console; where they are right, somebody sends captured webhooks anew."
             }
@@ -216,6 +222,7 @@ impl IncidentKind {
             | Self::NumberSilent
             | Self::Restarting
             | Self::BackupOld
+            | Self::CallsMissing
             | Self::WebhooksMalformed => (Warning, 0, 0),
         }
     }

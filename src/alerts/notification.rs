@@ -145,6 +145,9 @@ pub struct DailySummary {
     /// Changes of the configuration, the newest first.
     pub changes: Vec<ChangeLine>,
     pub n_changes: u64,
+    /// Which day was compared with Twilio's list of calls on this one, and what came of it, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completeness: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tell: Vec<Recipient>,
 }

@@ -63,6 +63,8 @@ pub struct HealthSignals {
     pub silent: Vec<(String, Evaluation)>,
     /// When the last backup was made that is known of.
     pub backup: Option<Timestamp>,
+    /// Which calls of a day are missing in the log; the inner `None`: none of the day that was compared last.
+    pub missing: Option<Option<String>>,
     /// How often the process started within the last hour.
     pub starts: Option<u32>,
     /// How many callers are on hold, and how long the first of them has waited.
@@ -149,6 +151,10 @@ pub fn evaluate<'t>(
     add(
         IncidentKind::BackupOld,
         known(signals.backup, |made| backup(made, now.at)),
+    );
+    add(
+        IncidentKind::CallsMissing,
+        known(signals.missing.clone(), bad_where),
     );
     add(IncidentKind::Restarting, known(signals.starts, restarts));
     add(

@@ -114,6 +114,7 @@ async fn sum_up(
         n_incidents,
         changes,
         n_changes,
+        completeness: completeness(store, day).await?,
         tell: Vec::new(),
     })
 }
@@ -180,6 +181,16 @@ async fn changes_of(store: &Store, day: Day) -> Result<(Vec<ChangeLine>, u64), S
     let n = u64::try_from(lines.len()).unwrap_or(u64::MAX);
     lines.truncate(LINES);
     Ok((lines, n))
+}
+
+/// What the last comparison with Twilio's list came to, where it was made on this day.
+async fn completeness(store: &Store, day: Day) -> Result<Option<String>, StoreError> {
+    let last = store.last_completeness().await?;
+    let last = last.filter(|(at, _)| *at >= day.from && *at < day.to);
+    Ok(last.map(|(_, checked)| {
+        let compared = checked.from.strftime("%Y-%m-%d");
+        format!("Of {compared}, {}.", checked.in_words())
+    }))
 }
 
 fn shares(of: &BTreeMap<String, crate::store::GroupFigures>) -> BTreeMap<String, DayShare> {

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::incidents::Incidents;
 use super::signals::{DiskRoom, HealthSignals, length};
 use super::silence::SilentNumbers;
-use crate::audit::{SigningState, SigningStatus};
+use crate::audit::{CompletenessChecked, SigningState, SigningStatus};
 use crate::clock::Clock;
 use crate::flow::Retries;
 use crate::lifecycle::Lifecycle;
@@ -124,6 +124,9 @@ impl HealthWatch {
         if let Ok(found) = self.silent.look(&self.store, zone.as_ref(), at).await {
             self.signals.silent = found;
         }
+        if let Ok(last) = self.store.last_completeness().await {
+            self.signals.missing = last.map(|(_, checked)| missing(&checked));
+        }
         let quiet_for = now.saturating_duration_since(self.quiet_since);
         if quiet_for < QUIET {
             self.signals.quiet = Some(None);
@@ -142,6 +145,14 @@ impl HealthWatch {
             Err(_) => None,
         };
     }
+}
+
+/// Which calls are missing by the last comparison with Twilio's list; `None`: none of them.
+#[expect(clippy::cast_precision_loss, reason = "the calls of a day as a gauge")]
+fn missing(checked: &CompletenessChecked) -> Option<String> {
+    metrics::gauge!("switchboard_calls_missing").set(checked.missing as f64);
+    let day = checked.from.strftime("%Y-%m-%d");
+    (checked.missing > 0).then(|| format!("of {day}, {}", checked.in_words()))
 }
 
 fn is_due(last: &mut Option<Instant>, every: Duration, now: Instant) -> bool {

@@ -131,6 +131,8 @@ fn describe() {
             "Attempts to send a message, by channel and what became of it.";
         describe_counter "switchboard_heartbeats_total": "Heartbeats that were sent, by what became of them.";
         describe_gauge "switchboard_outbox_messages": "Messages that wait, and those that will never arrive, by state.";
+        describe_gauge "switchboard_calls_missing":
+            "Calls of the day that was compared last which Twilio lists and the log has not.";
         describe_gauge "switchboard_disk_free_bytes" in Bytes: "What may still be written to the disk of the database.";
         describe_gauge "switchboard_backup_last_success_timestamp_seconds" in Seconds:
             "When the last backup was complete, in seconds since 1970; absent until there is one.";

@@ -26,7 +26,7 @@ use clients::say_whether_calls_can_be_looked_up;
 pub use clients::{braze, dialers, examining_client, mailer, rest};
 use rendering::{InForce, Rendering, changed_at_start};
 pub use running::{Running, say_warnings};
-pub use settings::edge;
+pub use settings::{edge, public_names};
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
@@ -37,9 +37,9 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::dialer::{Fleet, HealthChange};
 use crate::flow::{
-    Calls, Canary, DialerLoads, Drafts, Drains, FreshScores, IdempotencyLocks, Inbound,
-    ListEntries, MadeKeys, MissedCalls, Policies, Reconciliation, Recorder, Reloads, Retries,
-    Waiting, record_health,
+    Calls, Canary, Completeness, DialerLoads, Drafts, Drains, FreshScores, IdempotencyLocks,
+    Inbound, ListEntries, MadeKeys, MissedCalls, Policies, Reconciliation, Recorder, Reloads,
+    Retries, Waiting, record_health,
 };
 use crate::http::keys::Keys;
 use crate::http::listener::{BoundListener, Limits};
@@ -185,6 +185,7 @@ pub async fn start_with(
         fleet: fleet.clone(),
         reconciler,
         rest: parts.retries.rest.clone(),
+        completeness: completeness(config, clock, &store, &parts),
         signer: signer.clone(),
         pruner: Pruner::new(
             store.clone(),
@@ -279,6 +280,8 @@ fn start_upkeep(lifecycle: &Lifecycle, running: &Running, database: &Path) {
         clock.clone(),
     );
     lifecycle.spawn("prune", pruning);
+    let comparing = jobs::complete::run(lifecycle.clone(), running.completeness.clone());
+    lifecycle.spawn("complete", comparing);
     let (rotator, draining) = (running.rotator.clone(), lifecycle.draining());
     lifecycle.spawn("rotate", async move {
         draining.run_until_cancelled(rotator.run()).await;
@@ -506,6 +509,23 @@ fn know_credentials_again(
             open.credentials = now;
         }
     }
+}
+
+fn completeness(
+    config: &Config,
+    clock: &Clock,
+    store: &Store,
+    parts: &RouterParts,
+) -> Completeness {
+    let (clock, store) = (clock.clone(), store.clone());
+    let rest = parts.retries.rest.clone();
+    Completeness::new(
+        clock,
+        store,
+        rest,
+        public_names(config),
+        &config.storage.path,
+    )
 }
 
 fn reconciler(config: &Config, store: &Store, parts: &RouterParts) -> Reconciler {

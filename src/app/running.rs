@@ -19,7 +19,8 @@ use crate::audit::{ConfigChanged, Event, Record, RulesetLoaded};
 use crate::config::{self, Config, Problem};
 use crate::dialer::Fleet;
 use crate::flow::{
-    Applied, ConfigRequest, NotApplied, RefusedReload, ReloadProblem, ReloadRequest, record_health,
+    Applied, Completeness, ConfigRequest, NotApplied, RefusedReload, ReloadProblem, ReloadRequest,
+    record_health,
 };
 use crate::http::RouterParts;
 use crate::http::listener::tls::{CertificateState, Certificates};
@@ -40,6 +41,8 @@ pub struct Running {
     /// Closes calls whose end was never reported.
     pub reconciler: Reconciler,
     pub rest: Rest,
+    /// Compares the log with Twilio's list of calls.
+    pub completeness: Completeness,
     pub(super) signer: CheckpointSigner,
     /// Deletes what is past retention.
     pub pruner: Pruner,
@@ -61,6 +64,7 @@ impl Running {
             store: self.store.clone(),
             edge: self.parts.edge.clone(),
             pruner: self.pruner.clone(),
+            completeness: self.completeness.clone(),
             braze: self.parts.inbound.braze.clone(),
             calls: self.parts.inbound.calls.clone(),
             lists: self.parts.lists.clone(),

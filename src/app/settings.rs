@@ -64,6 +64,12 @@ pub(super) fn braze(config: &Config) -> BrazeSettings {
     settings
 }
 
+/// The URLs of the appliance under each of its public names.
+pub fn public_names(config: &Config) -> Vec<CallbackUrls> {
+    let names = std::iter::once(&config.server.public_url).chain(&config.server.also_public);
+    names.map(|name| CallbackUrls::new(name.as_str())).collect()
+}
+
 /// For how long calls may be silent.
 pub(super) fn silence(config: &Config) -> Silence {
     Silence {
@@ -130,7 +136,9 @@ pub(super) fn rest(config: &Config) -> RestSettings {
     };
     RestSettings {
         base_url: twilio.api_base.clone(),
+        monitor_url: twilio.monitor_base.clone(),
         account_sid: twilio.account_sid.clone(),
+        subaccounts: twilio.subaccounts.clone(),
         credentials,
     }
 }

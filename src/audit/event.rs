@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use strum::VariantArray as _;
 
 use super::{
-    Access, CallerErased, Exchange, Exported, PersistedState, Pruned, Restored, Role,
-    RollbackAccepted, SecretRotated, SigningKeyNamed,
+    Access, CallerErased, CompletenessChecked, Exchange, Exported, PersistedState, Pruned,
+    Restored, Role, RollbackAccepted, SecretRotated, SigningKeyNamed,
 };
 use crate::alerts::{DailySummary, EventType, Mute, Notification, TestNotification};
 use crate::call::{
@@ -225,6 +225,8 @@ pub enum Event {
     SigningKeyNamed(SigningKeyNamed),
     /// Records are about to be deleted.
     Pruned(Pruned),
+    /// The calls of a day were compared with those that the carrier lists.
+    CompletenessChecked(Box<CompletenessChecked>),
     /// The log was rolled back, and somebody said that it is to go on from here.
     RollbackAccepted(RollbackAccepted),
     /// A backup was put in place of the database.

@@ -3,6 +3,7 @@
 mod access;
 mod chain;
 mod compact_range;
+mod completeness;
 mod detail;
 mod event;
 mod exchange;
@@ -21,6 +22,9 @@ pub use crate::resilience::OpenCause;
 pub use access::{Access, Role};
 pub use chain::{ChainLink, Hash, RowContent};
 pub use compact_range::CompactRange;
+pub use completeness::{
+    CompletenessChecked, CompletenessFinding, Discrepancy, FINDINGS_NAMED, ListedCall, list_hash,
+};
 pub use event::{
     Adoption, Answer, Attempt, CallAdopted, CallAfter, CallAnswered, CallDecided, ConfigChange,
     ConfigChanged, DraftChanged, DraftDiffers, Event, HandoffIntended, Ingress, KeyAction,

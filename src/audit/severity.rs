@@ -82,6 +82,7 @@ pub fn severity(kind: Kind, detail: &str) -> RecordSeverity {
         Kind::Accessed if has("\"is\":\"refused\"") => RecordSeverity::Warn,
         Kind::WebhookUnusable | Kind::CallReaped | Kind::CallAdopted => RecordSeverity::Warn,
         Kind::ConfigRefused | Kind::IncidentOpened => RecordSeverity::Error,
+        Kind::CompletenessChecked if !has("\"missing\":0,") => RecordSeverity::Error,
         _ => RecordSeverity::Info,
     }
 }

@@ -24,6 +24,8 @@ enum AuditCommand {
     Verify(Verify),
     /// Print the records as JSON lines or CSV
     Export(super::export::ExportArguments),
+    /// Compare the log with Twilio's list of calls, and record what is missing
+    Complete(super::complete::CompleteArguments),
     /// Print the end of the log as it was signed; kept elsewhere, it is the anchor of a later verification
     Head(Where),
     /// After an older database was put back on purpose: go on from it
@@ -65,6 +67,7 @@ pub(super) fn run(arguments: &AuditArguments, global: &Global) -> anyhow::Result
     match &arguments.command {
         AuditCommand::Verify(arguments) => run_verify(arguments, global),
         AuditCommand::Export(arguments) => super::export::run(arguments, global),
+        AuditCommand::Complete(arguments) => super::complete::run(arguments, global),
         AuditCommand::Head(at) => run_head(at, global),
         AuditCommand::AcceptRollback => run_accept(global),
     }

@@ -3,6 +3,7 @@
 mod audit;
 mod backup;
 mod calls;
+mod complete;
 mod configuration;
 mod demo;
 mod dialers;

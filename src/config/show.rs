@@ -177,7 +177,8 @@ show_sections! {
     Storage { path, retention, spool, spool_mib, ballast_mib, secret, signing_key; secret_file }
     Twilio {
         account_sid, subaccounts, auth_tokens as "auth_token", verify_signature, shared_keys, allowed_networks,
-        caller_id, number, may_dial, ring_timeout, ring_total, reconcile_after, api_base, api_key_sid, api_key_secret
+        caller_id, number, may_dial, ring_timeout, ring_total, reconcile_after, api_base, monitor_base,
+        api_key_sid, api_key_secret
     }
     Braze {
         base_url, api_key, timeout, cache_ttl, stale_for, negative_ttl, cache_capacity, requests_per_minute, open_for,

@@ -40,6 +40,8 @@ pub struct Twilio {
     pub reconcile_after: Duration,
     /// Twilio's REST API. Default: `https://api.twilio.com`.
     pub api_base: String,
+    /// Where Twilio's alerts are. Default: `api_base` with `monitor.` in place of `api.`.
+    pub monitor_base: Option<String>,
     /// The API key for REST, `SK` and 32 hexadecimal digits. Default: account and auth token are used.
     pub api_key_sid: Option<String>,
     /// The secret of the API key; set exactly where `api_key_sid` is.
@@ -86,6 +88,7 @@ impl Twilio {
                 "https://api.twilio.com".to_owned(),
                 TomlValue::base_url,
             ),
+            monitor_base: section.optional("monitor_base", TomlValue::base_url),
             api_key_sid,
             api_key_secret,
             account_sid: account_sid?,

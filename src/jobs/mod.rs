@@ -2,6 +2,7 @@
 
 pub mod canary;
 pub mod checkpoint;
+pub mod complete;
 pub mod held;
 pub mod interrupted;
 pub mod lists;

@@ -6,6 +6,7 @@
 
 mod altered;
 mod body;
+mod call_list;
 mod diagnose;
 mod edge;
 mod event;

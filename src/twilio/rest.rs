@@ -26,8 +26,8 @@ use crate::resilience::{CredentialRefusal, RefusalCount, TriedBy};
 
 /// What one request may take in all: connection, head and body.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// No answer is read beyond this; a call has about two kilobytes.
-const MAX_BODY: usize = 256 * 1024;
+/// No answer is read beyond this: a page of a thousand calls has about 1.5 MB.
+const MAX_BODY: usize = 8 * 1024 * 1024;
 /// Pages of numbers that are read: 50 numbers each.
 const PAGES: usize = 20;
 /// The error code of a resource that is not there.
@@ -36,8 +36,12 @@ const NOT_FOUND: u64 = 20_404;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RestSettings {
     pub base_url: String,
+    /// Where its alerts are; `None`: beside `base_url`, `monitor.` in place of `api.`.
+    pub monitor_url: Option<String>,
     /// The account whose calls are asked for.
     pub account_sid: String,
+    /// Further accounts whose calls are listed.
+    pub subaccounts: Vec<String>,
     /// Who asks, tried in this order until one is let in: during a rotation there are two tokens. Empty: nobody can.
     pub credentials: Vec<Credentials>,
 }
@@ -108,14 +112,15 @@ pub enum CannotAsk {
 #[derive(Clone)]
 pub struct Rest {
     http: Connections,
-    clock: Clock,
-    active: Arc<ArcSwap<RestCredentials>>,
+    pub(super) clock: Clock,
+    pub(super) active: Arc<ArcSwap<RestCredentials>>,
 }
 
 /// Settings, and how Twilio takes the credentials in them.
-struct RestCredentials {
-    settings: RestSettings,
+pub(super) struct RestCredentials {
+    pub(super) settings: RestSettings,
     base: Url,
+    pub(super) monitor: Url,
     taken: Mutex<Taken>,
 }
 
@@ -133,13 +138,16 @@ struct Taken {
 
 impl RestCredentials {
     fn try_new(settings: RestSettings, taken: Taken) -> Result<Self, UnusableBase> {
-        let base = Url::parse(&settings.base_url).map_err(|_| UnusableBase)?;
-        if !matches!(base.scheme(), "http" | "https") || !base.has_host() {
-            return Err(UnusableBase);
-        }
+        let read = |url: &str| {
+            let url = Url::parse(url).map_err(|_| UnusableBase)?;
+            let is_usable = matches!(url.scheme(), "http" | "https") && url.has_host();
+            is_usable.then_some(url).ok_or(UnusableBase)
+        };
+        let beside = settings.base_url.replacen("//api.", "//monitor.", 1);
         Ok(Self {
+            base: read(&settings.base_url)?,
+            monitor: read(settings.monitor_url.as_ref().unwrap_or(&beside))?,
             settings,
-            base,
             taken: Mutex::new(taken),
         })
     }
@@ -150,7 +158,7 @@ impl RestCredentials {
     }
 
     /// The credentials to use, and their place. Where all were refused, the next question after a while tries them from the first.
-    fn credentials(&self, now: Instant) -> Result<(usize, &Credentials), CannotAsk> {
+    pub(super) fn credentials(&self, now: Instant) -> Result<(usize, &Credentials), CannotAsk> {
         let mut taken = self.taken();
         if taken.next_try.is_some_and(|at| at <= now) {
             taken.n_refused = 0;
@@ -192,13 +200,13 @@ impl RestCredentials {
         taken.is_known = true;
     }
 
-    /// The address of something that belongs to the account.
-    fn url_of(&self, path_in_account: &[&str]) -> Url {
+    /// The address of something that belongs to an account.
+    pub(super) fn url_of(&self, account: &str, path_in_account: &[&str]) -> Url {
         let mut url = self.base.clone();
         // Fails only for addresses without a host, which `try_new` refuses.
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty()
-                .extend(["2010-04-01", "Accounts", &self.settings.account_sid])
+                .extend(["2010-04-01", "Accounts", account])
                 .extend(path_in_account);
         }
         url.set_query(None);
@@ -271,14 +279,16 @@ impl Rest {
             return Err(CannotAsk::ForeignCall.into());
         }
         let active = self.active.load_full();
-        let url = active.url_of(&["Calls", &format!("{call}.json")]);
+        let account = &active.settings.account_sid;
+        let url = active.url_of(account, &["Calls", &format!("{call}.json")]);
         self.ask(&active, &url).await?.fate(call)
     }
 
     /// The settings of every number of the account.
     pub async fn numbers(&self) -> Result<Vec<NumberSettings>, NoAnswer> {
         let active = self.active.load_full();
-        let mut url = active.url_of(&["IncomingPhoneNumbers.json"]);
+        let account = &active.settings.account_sid;
+        let mut url = active.url_of(account, &["IncomingPhoneNumbers.json"]);
         url.set_query(Some("PageSize=50"));
         let mut numbers = Vec::new();
         for _ in 0..PAGES {
@@ -318,7 +328,11 @@ impl Rest {
     }
 
     /// Asks with the credentials that are let in.
-    async fn ask(&self, active: &RestCredentials, url: &Url) -> Result<WholeAnswer, NoAnswer> {
+    pub(super) async fn ask(
+        &self,
+        active: &RestCredentials,
+        url: &Url,
+    ) -> Result<WholeAnswer, NoAnswer> {
         loop {
             let (place, credentials) = active.credentials(self.clock.instant())?;
             let answered = tokio::time::timeout(TIMEOUT, self.ask_as(credentials, url));
@@ -346,7 +360,11 @@ impl Rest {
         }
     }
 
-    async fn ask_as(&self, credentials: &Credentials, url: &Url) -> reqwest::Result<WholeAnswer> {
+    pub(super) async fn ask_as(
+        &self,
+        credentials: &Credentials,
+        url: &Url,
+    ) -> reqwest::Result<WholeAnswer> {
         let request = |client: &reqwest::Client| {
             client
                 .get(url.clone())
@@ -393,8 +411,8 @@ impl fmt::Debug for Rest {
 
 /// An answer that came whole.
 #[derive(Debug)]
-struct WholeAnswer {
-    status: u16,
+pub(super) struct WholeAnswer {
+    pub(super) status: u16,
     retry_after: Option<Duration>,
     /// The body, where it is JSON and not longer than a body may be.
     json: Option<Value>,
@@ -402,7 +420,7 @@ struct WholeAnswer {
 
 impl WholeAnswer {
     /// The body of a good answer.
-    fn read<T: DeserializeOwned>(self) -> Result<T, NoAnswer> {
+    pub(super) fn read<T: DeserializeOwned>(self) -> Result<T, NoAnswer> {
         match (self.status, self.json) {
             (200, Some(json)) => serde_json::from_value(json)
                 .map_err(|error| later(None, format!("an answer that is not Twilio's: {error}"))),
@@ -465,19 +483,19 @@ fn fate(json: &Value, call: &CallId) -> Result<Option<CarrierAnswer>, NoAnswer> 
     }))
 }
 
-fn later(retry_after: Option<Duration>, why: impl Into<String>) -> NoAnswer {
+pub(super) fn later(retry_after: Option<Duration>, why: impl Into<String>) -> NoAnswer {
     NoAnswer::Later {
         retry_after,
         why: why.into(),
     }
 }
 
-fn time(text: &str) -> Option<Timestamp> {
+pub(super) fn time(text: &str) -> Option<Timestamp> {
     rfc2822::DateTimeParser::new().parse_timestamp(text).ok()
 }
 
 /// An error and its sources, without the URL: it names the account and the call.
-fn describe(error: &reqwest::Error) -> String {
+pub(super) fn describe(error: &reqwest::Error) -> String {
     let mut words = if error.is_connect() {
         "cannot connect to Twilio's REST API".to_owned()
     } else {
@@ -517,6 +535,8 @@ mod tests {
     fn settings(credentials: Vec<Credentials>) -> RestSettings {
         RestSettings {
             base_url: "http://127.0.0.1:9/base/?a=b#c".to_owned(),
+            monitor_url: None,
+            subaccounts: Vec::new(),
             account_sid: "AC1".to_owned(),
             credentials,
         }
@@ -663,7 +683,9 @@ mod tests {
         assert!(!format!("{settings:?}").contains("very-secret"));
         let active = RestCredentials::try_new(settings, Taken::default()).unwrap();
         assert_eq!(
-            active.url_of(&["Calls", &format!("{SID}.json")]).as_str(),
+            active
+                .url_of("AC1", &["Calls", &format!("{SID}.json")])
+                .as_str(),
             format!("http://127.0.0.1:9/base/2010-04-01/Accounts/AC1/Calls/{SID}.json")
         );
     }

@@ -154,7 +154,7 @@ impl Api {
 }
 
 /// Every route: method, pattern, a path of it, the role it takes, and the status that an admin gets.
-const ROUTES: [(&str, &str, &str, &str, u16); 54] = [
+const ROUTES: [(&str, &str, &str, &str, u16); 55] = [
     ("GET", "/alerts/active", "/alerts/active", "viewer", 200),
     ("GET", "/alerts/history", "/alerts/history", "viewer", 200),
     ("POST", "/alerts/test", "/alerts/test", "admin", 409),
@@ -241,6 +241,7 @@ const ROUTES: [(&str, &str, &str, &str, u16); 54] = [
     ("POST", "/lookup/retry", "/lookup/retry", "operator", 200),
     ("GET", "/logs", "/logs", "viewer", 200),
     ("GET", "/logs/{call_id}", "/logs/CA0", "viewer", 404),
+    ("GET", "/completeness", "/completeness", "viewer", 200),
     ("GET", "/logs/export", "/logs/export?to=x", "viewer", 400),
     ("GET", "/settings", "/settings", "viewer", 200),
     (

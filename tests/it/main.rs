@@ -15,6 +15,7 @@ mod assets;
 mod broken_signatures;
 mod browsers;
 mod cli;
+mod completeness;
 mod deadlines;
 mod disorder;
 mod docs;

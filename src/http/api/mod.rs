@@ -8,6 +8,7 @@ mod alerts;
 mod call_filters;
 mod callers;
 mod calls;
+mod completeness;
 mod customers;
 mod dialers;
 mod drafts;
@@ -98,6 +99,7 @@ pub(super) fn router(lifecycle: Lifecycle) -> (Router<SharedParts>, OpenApi) {
         .routes(routes!(logs::list))
         .routes(routes!(logs::of_call))
         .routes(routes!(export::slice))
+        .routes(routes!(completeness::findings))
         .routes(routes!(settings::current))
         .routes(routes!(settings::changes))
         .routes(routes!(settings::reload))

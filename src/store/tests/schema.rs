@@ -235,6 +235,7 @@ fn comes_with_every_call(kind: Kind) -> bool {
         | Kind::SecretRotated
         | Kind::Exported
         | Kind::ClockStepped
+        | Kind::CompletenessChecked
         | Kind::Accessed
         | Kind::DraftChanged
         | Kind::DraftDiffers

@@ -112,6 +112,10 @@ fn day() -> DailySummary {
         abandoned: 6,
         succeeded: 70,
         by_reason: [("all_legs_failed".to_owned(), 2), (hostile(), 1)].into(),
+        completeness: Some(
+            "Of 2026-07-13, Twilio lists 80 calls; 1 are missing in the log, 0 were answered at the fallback URL, 0 end otherwise; 0 are not at Twilio."
+                .to_owned(),
+        ),
         failed_over: 5,
         held: 1,
         by_tier: [

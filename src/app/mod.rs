@@ -315,7 +315,7 @@ fn start_jobs(lifecycle: &Lifecycle, running: &Running) {
     });
     let (scores, draining) = (parts.inbound.fresh_scores.clone(), lifecycle.draining());
     lifecycle.spawn("fresh scores", async move {
-        draining.run_until_cancelled(scores.run()).await;
+        Box::pin(draining.run_until_cancelled(scores.run())).await;
     });
     let announcing = jobs::missed::run(lifecycle.clone(), parts.inbound.calls.clone());
     lifecycle.spawn("missed", announcing);

@@ -269,13 +269,9 @@ impl Passport {
         if let Some(score) = self.score {
             out.bytes(&score.value().to_be_bytes());
         }
-        for name in [
-            self.tier.as_ref().map(TierName::as_str),
-            self.rule.as_deref(),
-        ] {
-            if let Some(name) = name {
-                out.bytes(&digest(name));
-            }
+        let tier = self.tier.as_ref().map(TierName::as_str);
+        for name in [tier, self.rule.as_deref()].into_iter().flatten() {
+            out.bytes(&digest(name));
         }
         for dialers in [&state.plan, &state.order] {
             out.number(u64::try_from(dialers.len()).unwrap_or_default());

@@ -236,7 +236,8 @@ fn write_proof(
         (database, log, &end),
         &selection,
         reveal,
-        (to, beside),
+        to,
+        beside,
         global,
     )
 }

@@ -59,7 +59,8 @@ pub(super) fn write(
     (database, log, end): (&Path, &LogReader, &LogEnd),
     selection: &Selection,
     reveal: bool,
-    (mut to, mut beside): (Box<dyn Write>, Option<(ExportFormat, Box<dyn Write>)>),
+    mut to: Box<dyn Write>,
+    mut beside: Option<(ExportFormat, Box<dyn Write>)>,
     global: &Global,
 ) -> anyhow::Result<()> {
     let bar = Bar::start(global, end.head.records, "records");

@@ -71,12 +71,14 @@ async fn health(
     State(key_ring): State<KeyRing>,
     RawQuery(query): RawQuery,
 ) -> Json<serde_json::Value> {
-    let mut health = serde_json::json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") });
-    if let Some(asked) = query.filter(|query| query.starts_with("asked=")) {
-        let random = asked.get(6..22).unwrap_or_default();
-        health["same_secret"] = (same_secret_question(&key_ring, random) == asked).into();
-    }
-    Json(health)
+    let version = env!("CARGO_PKG_VERSION");
+    let asked = query.filter(|query| query.starts_with("asked="));
+    let Some(asked) = asked else {
+        return Json(serde_json::json!({ "status": "ok", "version": version }));
+    };
+    let random = asked.get(6..22).unwrap_or_default();
+    let is_same = same_secret_question(&key_ring, random) == asked;
+    Json(serde_json::json!({ "status": "ok", "version": version, "same_secret": is_same }))
 }
 
 /// The query that asks `/health` whether it has the secret of this key ring: 16 random characters and their keyed hash.

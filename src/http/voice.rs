@@ -109,24 +109,19 @@ impl Safety {
     async fn go_on(&self, webhook: &SignedWebhook, request_id: &RequestId) -> Option<Twiml> {
         let policy = self.calls.policies.current();
         let step = webhook.not_brought(&policy.urls)?;
-        let accepted = |to: &PassportUse<'_>, text: &Option<String>| {
-            let text = text.as_deref()?;
-            self.calls.accepts(to, text).then_some(())
+        let accepted = |to: &PassportUse<'_>, text: Option<&str>| {
+            text.filter(|text| self.calls.accepts(to, text)).map(|_| ())
         };
         let adoption = Adoption::Fallback;
-        match DialEnded::of_url(&step) {
-            Some(ended) => {
-                accepted(&ended.passport_use(), &ended.passport)?;
-                let ended = DialEnded { adoption, ..ended };
-                Some(self.dial_ended(&step, ended, request_id.clone()).await)
-            }
-            None => {
-                let held = HeldCall::of_url(&step)?;
-                accepted(&held.passport_use(), &held.passport)?;
-                let held = HeldCall { adoption, ..held };
-                Some(self.held(&step, held, request_id.clone()).await)
-            }
+        if let Some(ended) = DialEnded::of_url(&step) {
+            accepted(&ended.passport_use(), ended.passport.as_deref())?;
+            let ended = DialEnded { adoption, ..ended };
+            return Some(self.dial_ended(&step, ended, request_id.clone()).await);
         }
+        let held = HeldCall::of_url(&step)?;
+        accepted(&held.passport_use(), held.passport.as_deref())?;
+        let held = HeldCall { adoption, ..held };
+        Some(self.held(&step, held, request_id.clone()).await)
     }
 
     fn unusable(&self, webhook: &SignedWebhook, flaw: Flaw) -> Twiml {

@@ -5,12 +5,12 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, params};
 
 use super::callers::EncryptedPersonal;
 use super::column::{self, Columns};
+use super::counted::Counted;
 use super::error::StoreError;
 use super::key_ring::Purpose;
 use super::legs;
 use super::legs::LegChange;
 use super::readers::RowReader;
-use super::rollups::Counted;
 use super::rows::Written;
 use crate::audit::{CallAdopted, CallAfter, Kind, Personal};
 use crate::call::{CallId, CallState, Disposition, LAST_RESORT, Status};

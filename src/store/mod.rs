@@ -21,6 +21,7 @@ mod committed;
 mod completeness;
 mod connection;
 pub mod copy;
+mod counted;
 mod dialer_states;
 mod erase;
 mod error;

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::counted::{Counted, HOUR_MS};
 use super::key_ring::KeyRing;
-use super::rollups::{Counted, HOUR_MS};
 use crate::audit::{CallDecided, ScoreRefreshed};
 use crate::call::Disposition;
 use crate::phone::Caller;
@@ -110,15 +110,15 @@ impl AddedQuality {
             (Dimension::Tier, call.tier.clone()),
             (Dimension::Number, call.called_id.map(|row| row.to_string())),
         ] {
-            self.add(started_at, dimension, name.unwrap_or_default(), sums);
+            self.add(started_at, dimension, &name.unwrap_or_default(), sums);
         }
     }
 
     pub(super) fn score(&mut self, OldScore(at, cause, sums): &OldScore) {
-        self.add(*at, Dimension::Score, cause.clone(), *sums);
+        self.add(*at, Dimension::Score, cause, *sums);
     }
 
-    fn add(&mut self, at: i64, dimension: Dimension, name: String, more: QualitySums) {
+    fn add(&mut self, at: i64, dimension: Dimension, name: &str, more: QualitySums) {
         let groups = [("hour", HOUR_MS), ("day", DAY_MS)];
         let is_all = dimension == Dimension::All;
         let spans = if is_all {
@@ -128,7 +128,7 @@ impl AddedQuality {
         };
         for &(span, ms) in spans {
             let start = at.div_euclid(ms) * ms;
-            let sums = self.0.entry((span, start, dimension, name.clone()));
+            let sums = self.0.entry((span, start, dimension, name.to_owned()));
             add_sums(sums.or_default(), more);
         }
     }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use switchboard::audit::Kind;
-use switchboard::call::{CallId, Disposition, Status};
+use switchboard::call::{CallId, Disposition, Stamp, Status};
+use switchboard::lead::LeadScore;
 use switchboard::store::StoredCall;
 use switchboard_simulator::faults::{Fault, Route};
 
@@ -127,7 +128,7 @@ async fn a_call_goes_on_along_its_plan_at_a_machine_that_has_never_heard_of_it()
     );
     let stored = stored(&world, &call).await.unwrap();
     assert_eq!(stored.adopted_from.as_deref(), Some("a"));
-    assert_eq!(stored.score.unwrap().value(), 90.0);
+    assert_eq!(stored.score, LeadScore::new(90.0));
     assert!(stored.failed_over);
     assert_eq!(stored.personal.caller().as_text(), HOT);
     let figures = world.running().store.figures(0, i64::MAX, 60_000).await;
@@ -157,7 +158,7 @@ async fn who_waits_is_served_at_another_machine_and_has_waited_as_long() {
     assert_eq!(round, 2);
     assert!(since.at <= held.updated_at);
     assert!(
-        since.until(switchboard::call::Stamp {
+        since.until(Stamp {
             at: held.updated_at,
             ..since
         }) < Duration::from_mins(2)

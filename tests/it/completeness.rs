@@ -1,4 +1,5 @@
 //! Twilio's list of calls is compared with the log: every call that is missing is named, with why, and none falsely.
+#![expect(clippy::panic, clippy::indexing_slicing, reason = "helpers of tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
@@ -371,18 +372,18 @@ fn checked_of(report: &Value, n: usize) -> CompletenessChecked {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_call_that_is_missing_is_named_with_why_and_none_falsely() {
-    every_way(2_000, 13 * 5).await;
+    Box::pin(every_way(2_000, 13 * 5)).await;
 }
 
 /// The same with a day of 100,000 calls, which takes minutes.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes"]
 async fn of_a_hundred_thousand_calls_137_that_are_missing_are_named() {
-    every_way(100_000, 137).await;
+    Box::pin(every_way(100_000, 137)).await;
 }
 
 async fn every_way(n_calls: u32, n_missing: u32) {
-    let mut day = day(n_calls, n_missing).await;
+    let mut day = Box::pin(day(n_calls, n_missing)).await;
     let twilio = day.world.outside.twilio.clone();
     let list = Route::path("/Calls.json");
     twilio.configure(|settings| settings.list_grows = true);

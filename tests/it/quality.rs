@@ -171,7 +171,6 @@ async fn a_call_without_a_score_is_decided_once_more_when_the_score_comes() {
         if found[0]["fresh"] == 2 {
             break found;
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
     };
     let all = json!([{ "cause": "server_error", "calls": 2, "fresh": 2, "elsewhere": 1 }]);
     assert_eq!(found, all);

@@ -169,7 +169,7 @@ impl World {
             .await;
         drop(signals);
         if let Some(running) = self.running.take() {
-            running.close().await;
+            Box::pin(running.close()).await;
         }
         assert_eq!(verdict, switchboard::lifecycle::Verdict::Clean);
     }

@@ -63,9 +63,13 @@ pub(super) fn run(
     global.print(&written, |_| {
         outln!("{}: copy it to the second machine, as /etc/switchboard/config.toml", path.display());
         outln!("Copy there, too, to the same paths, with these modes, for the user of the service, and what these files name in turn:");
-        copy.iter().for_each(|file| outln!("  {file}"));
+        for file in &copy {
+            outln!("  {file}");
+        }
         outln!("Set in {}, and reload it:", first_path.display());
-        lines.iter().for_each(|line| outln!("  {line}"));
+        for line in &lines {
+            outln!("  {line}");
+        }
     })?;
     Ok(Exit::Done)
 }

@@ -1,5 +1,7 @@
 //! Drills as an admin runs them.
 
+use switchboard_simulator::requests::Requests;
+
 use super::Place;
 
 #[tokio::test]
@@ -26,7 +28,7 @@ async fn a_drill_ends_with_1_where_a_promise_is_broken_and_asks_nobody_whom_the_
         outside.dialfire.requests(),
         outside.zendesk.requests(),
     ];
-    assert_eq!(asked.map(|requests| requests.count()), [0; 4]);
+    assert_eq!(asked.map(Requests::count), [0; 4]);
     assert!(!place.path("switchboard.db").exists());
     let ran = place
         .run(&["drill", "--only", "braze_sulks"])

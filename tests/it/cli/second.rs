@@ -1,4 +1,5 @@
 //! A second machine: the file that `init --second` writes for it, and what `doctor` finds of two.
+#![expect(clippy::panic, reason = "helpers of tests")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

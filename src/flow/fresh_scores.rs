@@ -1,5 +1,5 @@
-//! What a fresh score would have made of the calls that an old one or none decided: asked for after the call, behind every caller, and decided
-//! once by the rules of the call. Nothing comes of it but a record.
+//! What a fresh score would have made of the calls that an old one or none decided: decided once, by the rules of the call, when the fresh score
+//! has come, by the refresh behind the call, with another call or by a push. Braze is asked nothing for it, and nothing comes of it but a record.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,13 +17,13 @@ use crate::deadline::Deadline;
 use crate::phone::Caller;
 use crate::routing::{CallFacts, Decision, decide};
 
-/// Calls that may wait; for one that finds no place no fresh score is asked for.
+/// Calls that may wait; one that finds no place is left out.
 const WAITING: usize = 1_024;
-/// So long after the call it is asked for: what was refreshed for the call is there by then.
+/// So long after the call its score is looked for: what was refreshed for the call is there by then.
 const FIRST: Duration = Duration::from_secs(10);
 /// How often the clock is looked at.
 const LOOK: Duration = Duration::from_secs(1);
-/// It is asked for once more after such a pause, so often. What Braze says later is of another time.
+/// It is looked for once more after such a pause, so often. What comes later is of another time.
 const AGAIN: Duration = Duration::from_mins(1);
 const ATTEMPTS: u32 = 10;
 
@@ -37,10 +37,10 @@ pub(super) struct OldDecision {
     pub(super) decision: Decision,
 }
 
-/// When it is to be asked for, and how often it was.
+/// When it is to be looked for, and how often it was.
 type Due = (Instant, u32, OldDecision);
 
-/// Asks for fresh scores. Cheap to clone.
+/// Looks for fresh scores. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct FreshScores {
     clock: Clock,
@@ -73,7 +73,7 @@ impl FreshScores {
         }
     }
 
-    /// Asks for what waits, in turn, until it is dropped.
+    /// Looks for what waits, in turn, until it is dropped.
     pub async fn run(&self) {
         let mut waiting = self.waiting.lock().await;
         while let Some((due, asked, old)) = waiting.recv().await {
@@ -88,9 +88,10 @@ impl FreshScores {
         }
     }
 
-    /// Asks for the score, and decides by it; `None` where Braze gives no fresh one now.
+    /// Decides by the score, where a fresh one is known by now.
     async fn record(&self, old: &OldDecision) -> Option<Record> {
-        if self.recorder.is_erased(&old.call_id).await {
+        let is_to_come = self.braze.would_ask(&old.caller).await;
+        if is_to_come || self.recorder.is_erased(&old.call_id).await {
             return None;
         }
         let deadline = Deadline::starting(self.clock.instant(), old.policy.budget);

@@ -375,7 +375,7 @@ impl Candidates {
 /// What a filter looks at.
 fn columns() -> String {
     format!(
-        "id, started_at, created_at, sid, status, disposition, dialer, tier, rule, reason, failed_over, held, routing_ms, answered_at, caller_id,
+        "id, started_at, created_at, sid, status, disposition, dialer, tier, rule, reason, failed_over, held, routing_ms, answered_at, caller_id, called_id,
          {FAILURE} AS failure"
     )
 }

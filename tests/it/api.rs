@@ -154,7 +154,7 @@ impl Api {
 }
 
 /// Every route: method, pattern, a path of it, the role it takes, and the status that an admin gets.
-const ROUTES: [(&str, &str, &str, &str, u16); 55] = [
+const ROUTES: [(&str, &str, &str, &str, u16); 56] = [
     ("GET", "/alerts/active", "/alerts/active", "viewer", 200),
     ("GET", "/alerts/history", "/alerts/history", "viewer", 200),
     ("POST", "/alerts/test", "/alerts/test", "admin", 409),
@@ -238,6 +238,7 @@ const ROUTES: [(&str, &str, &str, &str, u16); 55] = [
         200,
     ),
     ("GET", "/lookup", "/lookup", "viewer", 200),
+    ("GET", "/quality", "/quality", "viewer", 200),
     ("POST", "/lookup/retry", "/lookup/retry", "operator", 200),
     ("GET", "/logs", "/logs", "viewer", 200),
     ("GET", "/logs/{call_id}", "/logs/CA0", "viewer", 404),

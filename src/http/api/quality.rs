@@ -177,7 +177,8 @@ pub(super) async fn quality(
 /// From which hour to which, in milliseconds.
 fn whole_hours(from: Option<Timestamp>, to: Option<Timestamp>, now: Timestamp) -> [i64; 2] {
     let down = |ms: i64| ms.div_euclid(HOUR_MS) * HOUR_MS;
-    let to = down(to.unwrap_or(now).as_millisecond() + HOUR_MS - 1);
+    let to = to.map_or(now.as_millisecond() + 1, Timestamp::as_millisecond);
+    let to = down(to + HOUR_MS - 1);
     let from = from.map_or(to - DEFAULT_MS, Timestamp::as_millisecond);
     [down(from).min(to), to]
 }

@@ -5,6 +5,7 @@
 pub mod alerts {
     pub mod counters;
     pub mod kinds;
+    pub mod mutes;
     pub mod notification;
     pub mod policy;
     pub mod signals;

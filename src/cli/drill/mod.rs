@@ -31,7 +31,7 @@ pub(super) struct DrillArguments {
     /// Only this fault; several are separated by commas
     #[arg(long, value_delimiter = ',', value_name = "FAULT")]
     only: Vec<String>,
-    /// Suppose this time: 19:00, "tomorrow 19:00", "2026-11-30 10:00" (in the time zone of [routing]), or ISO 8601
+    /// Suppose this time: 19:00, "tomorrow 19:00", "2026-11-30 10:00" (in the time zone of `[routing]`), or ISO 8601
     #[arg(long)]
     at: Option<String>,
 }

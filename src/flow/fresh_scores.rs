@@ -62,13 +62,13 @@ impl FreshScores {
         }
     }
 
-    pub(super) fn ask(&self, old: OldDecision) {
-        self.ask_after(FIRST, 0, old);
+    pub(super) fn look_for(&self, old: OldDecision) {
+        self.look_after(FIRST, 0, old);
     }
 
-    fn ask_after(&self, pause: Duration, asked: u32, old: OldDecision) {
+    fn look_after(&self, pause: Duration, looked: u32, old: OldDecision) {
         let due = self.clock.instant() + pause;
-        if self.queue.try_send((due, asked, old)).is_err() {
+        if self.queue.try_send((due, looked, old)).is_err() {
             metrics::counter!("switchboard_fresh_scores_left_out_total").increment(1);
         }
     }
@@ -76,14 +76,14 @@ impl FreshScores {
     /// Looks for what waits, in turn, until it is dropped.
     pub async fn run(&self) {
         let mut waiting = self.waiting.lock().await;
-        while let Some((due, asked, old)) = waiting.recv().await {
+        while let Some((due, looked, old)) = waiting.recv().await {
             while self.clock.instant() < due {
                 Clock::system().wait(LOOK).await;
             }
             if let Some(record) = self.record(&old).await {
                 self.recorder.append_one(record).await;
-            } else if asked < ATTEMPTS {
-                self.ask_after(AGAIN, asked + 1, old);
+            } else if looked < ATTEMPTS {
+                self.look_after(AGAIN, looked + 1, old);
             }
         }
     }

@@ -40,7 +40,7 @@ pub struct Inbound {
     pub braze: Braze,
     /// Compares what a draft decides.
     pub drafts: Drafts,
-    /// Asks again for callers who were decided by an old score or none.
+    /// Looks for the scores of callers who were decided by an old one or none.
     pub fresh_scores: FreshScores,
 }
 
@@ -137,7 +137,7 @@ impl Inbound {
         report(&answer, &decision, &answering.stopwatch);
         let answered = calls.conclude(answering, call, stored, answer, None).await;
         if let Some(facts) = old_facts {
-            self.fresh_scores.ask(OldDecision {
+            self.fresh_scores.look_for(OldDecision {
                 call_id: call.call_id.clone(),
                 caller: call.caller.clone(),
                 facts,
